@@ -29,7 +29,7 @@ import { errorText } from "../base/error_text.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { intakeThreads } from "./dialogues/count.ts";
-import { OwnIntake } from "./dialogues/intake.ts";
+import { type Intake, OwnIntake } from "./dialogues/intake.ts";
 import type { Dialogues } from "./dialogues/own.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { serveOutFixed } from "./fixed_settings.ts";
@@ -130,7 +130,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   });
   await using maildrop = await openMaildrop({
     live,
-    listening: () => dialogues instanceof OwnIntake ? dialogues.listening : endpoints[0],
+    listening: () => dialogues.listening,
     logger,
   });
   await using _watch = await watchServeOut(live, {
@@ -283,7 +283,7 @@ async function openDialogues(
     readonly entry: string;
     readonly endpoints: readonly Endpoint[];
   },
-): Promise<Dialogues> {
+): Promise<Intake> {
   const accepted = (summary: QueueSummary) => scheduler.submit(summary);
   const { spool } = queue;
   if (count > 1 && spool !== undefined) {

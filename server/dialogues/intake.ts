@@ -22,6 +22,12 @@ import type { Dialogues, DialoguesEnd } from "./own.ts";
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
 const GRACE = 30_000;
 
+/** The dialogues of serve-out. */
+export interface Intake extends Dialogues {
+  /** Where they listen; the first of several. */
+  readonly listening: SocketAddress | undefined;
+}
+
 /** What {@linkcode OwnIntake} needs. */
 export interface OwnIntakeOptions extends Pick<QueueDeliveryOptions, "queue" | "directory" | "accepted"> {
   /** Tries whether anything can be stored; rejects if not. */
@@ -43,7 +49,7 @@ export interface OwnIntakeOptions extends Pick<QueueDeliveryOptions, "queue" | "
 }
 
 /** The dialogues of this thread. */
-export class OwnIntake implements Dialogues {
+export class OwnIntake implements Intake {
   readonly #options: OwnIntakeOptions;
   readonly #server: SmtpServer;
   readonly #listeners: Listeners;
@@ -87,7 +93,6 @@ export class OwnIntake implements Dialogues {
     return this.#server.connectionCount;
   }
 
-  /** Where it listens; the first of several. */
   get listening(): SocketAddress | undefined {
     return this.#listening;
   }

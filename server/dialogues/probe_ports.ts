@@ -9,14 +9,17 @@ import type { Endpoint } from "../listeners.ts";
 
 /**
  * Makes sure that no other program has these ports: a thread would wait for them, as for a new address.
+ * @returns the first whose address is there
  * @throws {CommandError}
  */
-export function probePorts(endpoints: readonly Endpoint[]): void {
+export function probePorts(endpoints: readonly Endpoint[]): Endpoint | undefined {
   const bound: Deno.TcpListener[] = [];
+  let available: Endpoint | undefined;
   try {
-    for (const { address, port } of endpoints) {
+    for (const endpoint of endpoints) {
       try {
-        bound.push(bind(address, port));
+        bound.push(bind(endpoint.address, endpoint.port));
+        available ??= endpoint;
       } catch (error) {
         if (!(error instanceof BindError)) throw error;
         // The threads wait for it.
@@ -27,4 +30,5 @@ export function probePorts(endpoints: readonly Endpoint[]): void {
   } finally {
     for (const listener of bound) listener.close();
   }
+  return available;
 }

@@ -11,6 +11,7 @@ import { addFigures } from "../../base/counters.ts";
 import type { Logger } from "../../base/log.ts";
 import { ThreadFigures } from "../../base/thread_figures.ts";
 import type { Config } from "../../config/config.ts";
+import type { SocketAddress } from "../../net/transport.ts";
 import {
   createSharedCounts,
   SharedConnectionCounts,
@@ -86,6 +87,7 @@ export class DialogueThreads implements Dialogues, Disposable {
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #config: Config;
   #endpoints: readonly Endpoint[];
+  #listening: Endpoint | undefined;
   /** Whether all of them have listened. */
   #open = false;
   #stopped = false;
@@ -116,7 +118,7 @@ export class DialogueThreads implements Dialogues, Disposable {
     const threads = new DialogueThreads(options);
     try {
       await Promise.all(threads.#threads.map((thread) => thread.load()));
-      probePorts(options.endpoints);
+      threads.#listening = probePorts(options.endpoints);
       await Promise.all(threads.#threads.map((thread) => thread.begin()));
     } catch (error) {
       threads[Symbol.dispose]();
@@ -128,6 +130,11 @@ export class DialogueThreads implements Dialogues, Disposable {
 
   get connections(): number {
     return this.#counts.total;
+  }
+
+  /** Where they have listened from the start, the first of several; where they wait for all, the first of these. */
+  get listening(): SocketAddress | undefined {
+    return this.#listening ?? this.#endpoints[0];
   }
 
   follow(endpoints: readonly Endpoint[]): void {

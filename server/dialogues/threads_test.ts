@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { parseConfig } from "../../config/load.ts";
 import { createSharedClaims } from "../../storage/shared_claims.ts";
 import { RecordingLog } from "../../tests/support/recording_log.ts";
+import { freePort } from "../../tests/support/peers/ports.ts";
 import { until } from "../../tests/support/until.ts";
 import { EXIT } from "../exit_codes.ts";
 import type { FromDialogues, ToDialogues } from "./messages.ts";
@@ -122,6 +123,16 @@ Deno.test("DialogueThreads.open() finds a port that another program has", async 
   using other = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const endpoints = [{ address: "127.0.0.1", port: other.addr.port, tls: "off", tentative: false }] as const;
   await assert.rejects(open({ endpoints }), { exitCode: EXIT.unavailable });
+});
+
+Deno.test("DialogueThreads listens where the first address is that the machine has", async () => {
+  const port = freePort();
+  // The first one is for documentation (RFC 5737).
+  const endpoints = ["192.0.2.1", "127.0.0.2", "127.0.0.1"]
+    .map((address) => ({ address, port, tls: "off", tentative: false }) as const);
+  const { threads } = await open({ endpoints });
+  assert.equal(threads.listening?.address, "127.0.0.2");
+  await threads.shutdown("SIGTERM", { forced });
 });
 
 Deno.test("DialogueThreads answers what a thread asks, also what makes no sense", async () => {
