@@ -1,6 +1,5 @@
 // A row of the queue that somebody has locked by hand, on a real server.
 import assert from "node:assert/strict";
-import postgres from "postgres";
 import { newEntry, recipient } from "../../tests/support/queue_entry.ts";
 import { type PostgresServer, testsWithPostgres } from "../../tests/support/postgres_server.ts";
 import { RecordingLog } from "../../tests/support/recording_log.ts";
@@ -28,15 +27,13 @@ async function addSome(queue: PostgresQueue, count: number): Promise<string[]> {
   return ids;
 }
 
-/** Locks entries until disposed, as `BEGIN; SELECT … FOR UPDATE` in psql does. */
-async function lock(server: PostgresServer, url: string, ids: readonly string[]): Promise<AsyncDisposable> {
-  const sql = postgres({
-    ...{ host: "127.0.0.1", port: server.port, user: "mailapp", pass: "x", max: 1, fetch_types: false },
-    database: new URL(url).pathname.slice(1),
-  });
-  await sql.unsafe("BEGIN");
-  await sql`SELECT FROM mailapp.entry WHERE id IN ${sql(ids)} FOR UPDATE`;
-  return { [Symbol.asyncDispose]: () => sql.end({ timeout: 0 }) };
+/** Locks entries until disposed. */
+function lock(server: PostgresServer, url: string, ids: readonly string[]): Promise<AsyncDisposable> {
+  const named = ids.map((id) => `'${id}'`).join();
+  return server.lock(
+    new URL(url).pathname.slice(1),
+    `SELECT FROM mailapp.entry WHERE id IN (${named}) FOR UPDATE`,
+  );
 }
 
 testsWithPostgres("PostgresQueue, where a row is locked by hand,", {

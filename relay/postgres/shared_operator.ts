@@ -16,11 +16,15 @@ import {
 } from "../operator.ts";
 import { isOpen } from "../queue_entry.ts";
 import { matches, type QueueFilter, selects } from "../queue_filter.ts";
+import { MOST_LOCKED } from "./batches.ts";
+import { DatabaseError } from "./database.ts";
 import type { PostgresQueue } from "./postgres_queue.ts";
 import type { EntryView } from "./queue_options.ts";
 
 /** Entries that are read at a time. */
 const AT_ONCE = 100;
+
+const LOCKED = "its row is locked in the database; try again later";
 
 /** Inspects and manages all of a queue. */
 export class SharedOperator implements Pick<QueueOperator, "list" | "apply" | "content"> {
@@ -62,18 +66,31 @@ export class SharedOperator implements Pick<QueueOperator, "list" | "apply" | "c
   ): AsyncGenerator<ActionResult, void, void> {
     const { ids: _, ...rest } = filter;
     if (action === "retry" || action === "release") this.#options.clearHostBackoff?.();
+    let locked = 0;
     for await (const id of this.#ids(filter)) {
       let done = false;
-      await this.#queue.obtain(id);
-      for await (const result of this.#own.apply(action, { ...rest, ids: [id] }, options)) {
-        done = true;
-        yield result;
+      let isLocked = false;
+      try {
+        await this.#queue.obtain(id);
+        for await (const result of this.#own.apply(action, { ...rest, ids: [id] }, options)) {
+          done = true;
+          yield result;
+        }
+      } catch (error) {
+        isLocked = error instanceof DatabaseError && error.isLocked && ++locked < MOST_LOCKED;
+        if (!isLocked) throw error;
       }
       if (done) continue;
       for (const { entry } of await this.#look([id])) {
         if (!matches(entry, rest)) continue;
-        const inFlight = entry.recipients.filter((one) => isOpen(one) && selects(filter, one));
-        yield { id, changed: [], inFlight: inFlight.map(({ address }) => address) };
+        const left = entry.recipients.filter((one) => isOpen(one) && selects(filter, one))
+          .map(({ address }) => address);
+        yield {
+          id,
+          changed: [],
+          inFlight: isLocked ? [] : left,
+          ...(isLocked && { leftAlone: left, note: LOCKED }),
+        };
       }
     }
     await this.#queue.returned();

@@ -128,6 +128,17 @@ export class PostgresServer implements AsyncDisposable {
     return url;
   }
 
+  /** Holds the locks of a statement until disposed, as `BEGIN; SELECT … FOR UPDATE` in psql does. */
+  async lock(database: string, text: string): Promise<AsyncDisposable> {
+    const sql = postgres({
+      ...{ host: "127.0.0.1", port: this.port, user: "mailapp", pass: "x", database },
+      ...{ max: 1, fetch_types: false },
+    });
+    await sql.unsafe("BEGIN");
+    await sql.unsafe(text);
+    return { [Symbol.asyncDispose]: () => sql.end({ timeout: 0 }) };
+  }
+
   /** Runs SQL in a database, past the program. */
   async query(database: string, text: string): Promise<readonly Record<string, unknown>[]> {
     const sql = postgres({
