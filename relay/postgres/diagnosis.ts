@@ -67,6 +67,11 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^42501 /, "the user in queue.url_file must own the database, or the schema mailapp"],
   [/^53300 /, "each serve-out uses up to 13 connections: raise max_connections, or the limit of the user"],
   [/^53100 /, "free space on the disk of the server"],
+  [
+    /^55P03 /,
+    "somebody has locked a row or table of the queue, perhaps in a transaction left open in psql: " +
+    "pg_locks and pg_stat_activity show who",
+  ],
   [/^57P03 /, "the server starts or stops; tried again"],
   [/^25006 /, "this server takes no writes: name the primary in queue.url_file"],
   [/^ENOTFOUND /, "no such host: check the name in queue.url_file, and DNS"],

@@ -16,6 +16,7 @@ Deno.test("explain() says what to do about an error of the server or the system"
         "could not extend file",
         "could not extend file (53100): free space on the disk of the server",
       ],
+      ["55P03", "canceling statement due to lock timeout", /\(55P03\): somebody has locked a row or table/],
       ["57P03", "the database system is starting up", /tried again$/],
       [
         "EHOSTUNREACH",
