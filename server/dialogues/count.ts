@@ -9,6 +9,8 @@ import type { Config } from "../../config/config.ts";
 const FEW_CORES = 2;
 /** Threads of "auto" at most; each takes memory, and a disk is full before. */
 const MOST = 8;
+/** The same for serve-out: one thread sends what all others take, and is busy before they are. */
+const MOST_TAKING = 2;
 
 /**
  * The number of threads of serve-in; 1: its own.
@@ -21,7 +23,7 @@ export function dialogueThreads({ serveIn: { threads } }: Config, cores?: number
 /** As {@linkcode dialogueThreads}, of serve-out. A queue in PostgreSQL has no threads: "auto" is 1 then. */
 export function intakeThreads({ serveOut: { threads }, queue }: Config, cores?: number): number {
   if (threads !== "auto") return threads;
-  return queue.store === "spool" ? threadsFor(cores) : 1;
+  return queue.store === "spool" ? Math.min(threadsFor(cores), MOST_TAKING) : 1;
 }
 
 function threadsFor(cores: number = navigator.hardwareConcurrency): number {

@@ -22,12 +22,12 @@ Deno.test("dialogueThreads() is what the configuration says", () => {
   for (const threads of [1, 2, 32]) assert.equal(dialogueThreads(configOf(String(threads)), 2), threads);
 });
 
-Deno.test("intakeThreads() is as dialogueThreads(), and 1 with a queue in PostgreSQL", () => {
+Deno.test("intakeThreads() is at most 2 by itself, and 1 with a queue in PostgreSQL", () => {
   const spool = parseConfig('hostname = "mx.example.com"\n');
   const postgres = parseConfig(
     'hostname = "mx.example.com"\n[queue]\nstore = "postgres"\nurl_file = "/etc/mailapp/queue.url"\n',
   );
-  assert.deepEqual([2, 3, 9].map((cores) => intakeThreads(spool, cores)), [1, 2, 8]);
+  assert.deepEqual([2, 3, 9].map((cores) => intakeThreads(spool, cores)), [1, 2, 2]);
   assert.deepEqual([2, 3, 9].map((cores) => intakeThreads(postgres, cores)), [1, 1, 1]);
   const told = parseConfig('hostname = "mx.example.com"\n[serve-out]\nthreads = 3\n');
   assert.equal(intakeThreads(told, 2), 3);
