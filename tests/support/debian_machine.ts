@@ -98,7 +98,8 @@ export class DebianMachine implements AsyncDisposable {
 
   /** What a unit has logged, a line each, as it wrote it. */
   async journal(unit: string, options = ""): Promise<string> {
-    return await this.sh(`journalctl -q -o cat -u ${unit} ${options}`);
+    // What a unit has just written, or a process that has ended, may still be on its way.
+    return await this.sh(`journalctl --sync; journalctl -q -o cat -u ${unit} ${options}`);
   }
 
   /** Waits until a unit has logged a line. */
