@@ -6,7 +6,7 @@
 import { join } from "@std/path";
 import type { Config } from "../../config/config.ts";
 import { showEndpoint } from "../../net/listen.ts";
-import { dkimDirectories } from "../dkim_directories.ts";
+import { dkimDirectories, dkimDirectory } from "../dkim_directories.ts";
 import { type Grants, logFile } from "../grants.ts";
 import type { Endpoint } from "../listeners.ts";
 
@@ -15,7 +15,8 @@ export function intakeGrants(config: Config, endpoints: readonly Endpoint[]): Gr
   const spool = join(config.dataDir, "spool");
   return {
     net: endpoints.map(({ address, port }) => showEndpoint(address, port)),
-    read: [spool, ...dkimDirectories(config)],
+    // The first key may come with a reload.
+    read: [spool, dkimDirectory(config), ...dkimDirectories(config)],
     write: [spool, ...logFile(config)],
     sys: ["statfs"],
   };
