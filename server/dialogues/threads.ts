@@ -324,7 +324,8 @@ class DialogueThread {
   /** Resolves when its connections are closed. */
   async stop(reason: StopReason, accepting: boolean): Promise<void> {
     this.#stopping = true;
-    if (this.#worker === undefined) return;
+    // While it starts it has no connections, and may not hear.
+    if (!this.#serving) return this.#end();
     this.tell({ kind: "stop", reason, accepting });
     await this.#ended.promise;
   }

@@ -176,6 +176,31 @@ Deno.test("DialogueThreads.shutdown() tells threads when to accept no more", asy
   await ended;
 });
 
+Deno.test("DialogueThreads.shutdown() does not wait for a thread that does not serve yet", async () => {
+  for (const message of ["none", "start"] as const) {
+    const { threads, started } = await open({ times: { poll: 1, pause: 1 } });
+    const add = started.push.bind(started);
+    started.push = (thread: FakeThread) => {
+      thread.silent = true;
+      // Then not even its modules are loaded.
+      if (message === "none") thread.say = () => {};
+      return add(thread);
+    };
+    started[0]?.die("gone");
+    await until(() => started.length === 3, "another thread");
+    if (message === "start") await until(() => started[2]?.heard[0]?.kind === "start", "its start");
+    let over = false;
+    const ended = threads.shutdown("SIGTERM", { forced }).then(() => over = true);
+    try {
+      await until(() => over, "the end");
+    } finally {
+      threads[Symbol.dispose]();
+      await ended;
+    }
+    assert.ok(started[2]?.terminated);
+  }
+});
+
 Deno.test("a reload does not wait for a thread that dies meanwhile", async () => {
   const { threads, started: [first] } = await open();
   assert.ok(first);
