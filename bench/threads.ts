@@ -11,37 +11,16 @@
  */
 import { makeFolder } from "../tests/support/peers/folder.ts";
 import { startServeIn } from "../tests/support/peers/mailapp.ts";
-import { runOk } from "../tests/support/peers/process.ts";
-import { cpuSeconds, memoryBytes } from "./process_tree.ts";
+import { beginCost, compareOnCores, type Measured, pin } from "./on_cores.ts";
 import { buildQuickLoad } from "./quick_load.ts";
 import { HOSTNAME, RECIPIENT } from "./server_under_load.ts";
-import { figure, markdownTable, median } from "./statistics.ts";
 
 const [threads = 2, rounds = 3, messages = 6000, sessions = 40] = Deno.args.map(Number);
-const CORES = { one: "0", two: "0,1" };
-
-interface Run {
-  /** Messages a second. */
-  readonly rate: number;
-  /** Processor time of the server, milliseconds a message. */
-  readonly server: number;
-  /** Processor time of the client, milliseconds a message. */
-  readonly client: number;
-  /** Memory of the server at the end, MiB. */
-  readonly memory: number;
-}
 
 await using folder = await makeFolder("threads");
 const load = await buildQuickLoad(folder);
 
-/** Processor seconds of this process's children that have ended: of the client. */
-function childSeconds(): number {
-  const text = Deno.readTextFileSync("/proc/self/stat");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ").map(Number);
-  return ((fields[13] ?? 0) + (fields[14] ?? 0)) / 100;
-}
-
-async function measure(count: number, cores: string): Promise<Run> {
+async function measure(count: number, cores: string): Promise<Measured<"rate">> {
   await using server = await startServeIn({
     hostname: HOSTNAME,
     domains: ["bench.test"],
@@ -50,48 +29,20 @@ async function measure(count: number, cores: string): Promise<Run> {
     settings: { threads: count, max_connections_per_ip: 1000 },
   });
   const { pid } = server.program;
-  await runOk("taskset", { args: ["-apc", cores, String(pid)] });
+  await pin(pid, cores);
   const options = { port: server.port, sessions, size: 4096, recipient: RECIPIENT };
   // To each thread, so that none compiles more than others while it is measured.
   await load({ ...options, messages: 2000 * count });
-  const [cpu, own, begin] = [cpuSeconds(pid), childSeconds(), performance.now()];
+  const cost = beginCost(pid);
+  const begin = performance.now();
   await load({ ...options, messages });
   const seconds = (performance.now() - begin) / 1000;
+  cost.clientEnded();
   return {
     rate: messages / seconds,
-    server: (cpuSeconds(pid) - cpu) * 1000 / messages,
-    client: (childSeconds() - own) * 1000 / messages,
-    memory: memoryBytes(pid) / 1024 ** 2,
+    ...cost.end(messages),
   };
 }
 
-const rows = [
-  { name: "1 thread, 1 core", count: 1, cores: CORES.one },
-  { name: `${threads} threads, 1 core`, count: threads, cores: CORES.one },
-  { name: "1 thread, 2 cores", count: 1, cores: CORES.two },
-  { name: `${threads} threads, 2 cores`, count: threads, cores: CORES.two },
-];
-const runs = rows.map(() => [] as Run[]);
-for (let round = 0; round < rounds; round++) {
-  for (const [index, { count, cores }] of rows.entries()) runs[index]?.push(await measure(count, cores));
-}
-const head = [
-  "serve-in",
-  "messages a second",
-  "for each second of its processor time",
-  "client, ms a message",
-  "MiB",
-];
-console.log(markdownTable([
-  head,
-  ...rows.map(({ name }, index) => {
-    const of = (part: (run: Run) => number) => median((runs[index] ?? []).map(part));
-    return [
-      name,
-      figure(of(({ rate }) => rate)),
-      figure(1000 / of(({ server }) => server)),
-      figure(of(({ client }) => client)),
-      figure(of(({ memory }) => memory)),
-    ];
-  }),
-]));
+const titles = { rate: "messages a second" };
+console.log(await compareOnCores({ server: "serve-in", threads, rounds, titles, measure }));
