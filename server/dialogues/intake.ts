@@ -6,18 +6,16 @@
 import type { Logger } from "../../base/log.ts";
 import type { Config } from "../../config/config.ts";
 import type { DkimSigner } from "../../dkim/sign.ts";
-import type { bind } from "../../net/listen.ts";
 import type { SocketAddress } from "../../net/transport.ts";
 import { QueueDelivery, type QueueDeliveryOptions } from "../../relay/delivery.ts";
 import { MAX_ENTRY_RECIPIENTS } from "../../relay/queue_entry.ts";
-import type { ConnectionCounts } from "../../smtp/connection_counts.ts";
 import { type ServerLimits, SmtpServer } from "../../smtp/server.ts";
 import { localSubmissionPolicy, uidOfClient } from "../../smtp/server_policy.ts";
 import type { SharedClaims } from "../../storage/shared_claims.ts";
 import { type Endpoint, Listeners } from "../listeners.ts";
 import { type MachineDomain, machineDomain } from "../machine_names.ts";
 import type { StopReason } from "../signals.ts";
-import type { Dialogues, DialoguesEnd } from "./own.ts";
+import type { Dialogues, DialoguesEnd, SharedOptions } from "./own.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
 const GRACE = 30_000;
@@ -29,7 +27,8 @@ export interface Intake extends Dialogues {
 }
 
 /** What {@linkcode OwnIntake} needs. */
-export interface OwnIntakeOptions extends Pick<QueueDeliveryOptions, "queue" | "directory" | "accepted"> {
+export interface OwnIntakeOptions
+  extends SharedOptions, Pick<QueueDeliveryOptions, "queue" | "directory" | "accepted"> {
   /** Tries whether anything can be stored; rejects if not. */
   readonly probe: () => Promise<void>;
   /** The host's own name. */
@@ -38,14 +37,8 @@ export interface OwnIntakeOptions extends Pick<QueueDeliveryOptions, "queue" | "
   readonly logger: Logger;
   /** Logs the listeners, and what is wrong with the limits; default: `logger`. */
   readonly commonLogger?: Logger;
-  /** The part of the bounds of the process that is this thread's; 1 if absent. */
-  readonly share?: number;
-  /** Counts connections; absent: those of this thread count. */
-  readonly counts?: ConnectionCounts;
   /** The room that all threads have claimed; absent: there is one. */
   readonly claims?: SharedClaims;
-  /** Binds ports; absent: for this thread alone. */
-  readonly bind?: typeof bind;
 }
 
 /** The dialogues of this thread. */

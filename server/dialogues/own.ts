@@ -110,20 +110,24 @@ export async function applyToParts(
   delivery.junkFolder = next.mailboxes.junkFolder;
 }
 
-/** What {@linkcode OwnDialogues} needs. */
-export interface OwnDialoguesOptions {
-  readonly delivery: MaildirDelivery;
-  readonly checks: Checks;
-  readonly certificates: Certificates | undefined;
-  readonly logger: Logger;
-  /** Logs the listeners; default: `logger`. */
-  readonly listenerLogger?: Logger;
+/** What dialogues share with those of other threads, where there are any. */
+export interface SharedOptions {
   /** The part of the bounds of the process that is this thread's; 1 if absent. */
   readonly share?: number;
   /** Counts connections; absent: those of this thread count. */
   readonly counts?: ConnectionCounts;
   /** Binds ports; absent: for this thread alone. */
   readonly bind?: typeof bind;
+}
+
+/** What {@linkcode OwnDialogues} needs. */
+export interface OwnDialoguesOptions extends SharedOptions {
+  readonly delivery: MaildirDelivery;
+  readonly checks: Checks;
+  readonly certificates: Certificates | undefined;
+  readonly logger: Logger;
+  /** Logs the listeners; default: `logger`. */
+  readonly listenerLogger?: Logger;
 }
 
 /** The dialogues of this thread. */
