@@ -138,8 +138,7 @@ export class Changes {
     return this.#changes.run(id, async () => {
       const isOver = this.#over.has(id) || (this.#inDoubt.has(id) && await this.#isGone(id));
       if (!isOver && !claims.has(id)) {
-        const found = await database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
-        if (found.length === 0) return;
+        if (!await this.#isThere(id)) return;
       }
       if (!isOver) {
         const owner = this.#ownerOf(id);
@@ -211,11 +210,15 @@ export class Changes {
 
   /** Whether an entry in doubt has been removed. */
   async #isGone(id: string): Promise<boolean> {
-    const found = await this.#options.database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
+    const isThere = await this.#isThere(id);
     this.#inDoubt.delete(id);
-    if (found.length > 0) return false;
-    this.#over.add(id);
-    return true;
+    if (!isThere) this.#over.add(id);
+    return !isThere;
+  }
+
+  async #isThere(id: string): Promise<boolean> {
+    const found = await this.#options.database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
+    return found.length > 0;
   }
 
   #noteLast(id: string, last: number | undefined): void {
