@@ -39,7 +39,7 @@ const SEEN_LIFETIME = 1000;
 export interface MaildirOptions {
   /** The trusted directory above the Maildir; absolute. */
   readonly root: string;
-  /** Whether {@linkcode makeDurableMailRoot} has seen to the root; else its name is synced here, which takes more rights. */
+  /** Whether {@linkcode makeDurableMailRoot} has synced its name; else that is done here, which takes more rights. */
   readonly rootIsDurable?: boolean;
   /** Makes the file names. */
   readonly names: UniqueNames;

@@ -11,7 +11,8 @@ import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 
 /**
- * Starts the configured log, in which what Deno denies to this thread is told, too. In a file or the journal, which the servers share, each line names its server.
+ * Starts the configured log, in which what Deno denies to this thread is told, too. In a file or the journal, which the
+ * servers share, each line names its server.
  * @param options `server`: the server that logs; `wholeLines`: as `startLog()` takes it
  * @throws {CommandError} when its file cannot be opened
  */
